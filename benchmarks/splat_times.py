@@ -158,8 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     gaussians, colors = first_gaussians(views)
     classes = ClassUpdates().update(gaussians, views, clean, train.taxonomy.num_classes)
     chosen = torch.linspace(0, len(gaussians) - 1, min(options.gaussians, len(gaussians))).long()
-    parts = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities)
-    some = Gaussians(*(part[chosen] for part in parts))
+    some = gaussians.each(lambda part: part[chosen])
     seen = [others[int(place)].camera for place in np.linspace(0, len(others) - 1, options.poses)]
     print(f"{len(some)} of {len(gaussians)} Gaussians, {seen[0].width}x{seen[0].height}\n")
     print("| what | threads | median, ms | least | processor | a second |\n|---|---|---|---|---|---|")

@@ -16,7 +16,7 @@ from semantic_ns.dataparsers.metadata import ALPHA_COLOR, HAS_UNKNOWN_SCALE, MET
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.runs import load_run
-from semantic_ns.splatting.fit_config import FitConfig
+from semantic_ns.splatting.fit_config import BLUR_RANGE, COMMON_BLUR, FitConfig, is_blur
 from semantic_ns.splatting.memory import memory_errors_as_scene_error
 
 if TYPE_CHECKING:  # slow to import, and not needed to refuse a wrong option
@@ -35,8 +35,8 @@ class ToSplat:
     COLMAP model, where transforms.json has an applied_transform), in metres where its scale is known: splat.ply in
     colour and splat_classes.ply in the colours of the classes, both with the id of the class of each Gaussian, and
     classes.json with the names of the ids. A run of semantic-splatfacto has Gaussians already: they are written without
-    further training, and of their colours what depends on the direction is left out. The options --depth, --steps and
-    --seed are for other runs.
+    further training, and of their colours what depends on the direction is left out. The options --depth, --steps,
+    --seed and --blur are for other runs.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -51,6 +51,9 @@ class ToSplat:
     and take 2.5 times as long."""
     seed: int = FitConfig.seed
     """Draws the order of the training images."""
+    blur: float | None = None
+    """Variance in pixels², 0.03 to 10, that images add to the Gaussians. By default 0.3, as most viewers add; 0.05 is
+    sharper in the viewer of this package, and looks too wide in others."""
 
     @memory_errors_as_scene_error("the run and its Gaussians")
     def main(self) -> None:
@@ -99,6 +102,13 @@ class ToSplat:
                 "below, show small ones as too opaque",
             )
         gaussians, colors = gaussians_on_cpu(model)
+        if gaussians.blur != COMMON_BLUR:
+            announce(
+                "splat",
+                f"the run adds {gaussians.blur:g} pixels² to its Gaussians, which the files say and this package "
+                f"reads; most viewers add {COMMON_BLUR:g} and show them wider, for which train with "
+                f"--pipeline.model.blur {COMMON_BLUR:g}",
+            )
         return Splat(gaussians, colors, model.class_probabilities.cpu())
 
     def _made(self, model: Any, data: Any, train: Any, console: Console) -> Any:
@@ -118,6 +128,7 @@ class ToSplat:
                 FitConfig(steps=self.steps, seed=self.seed, holds_colors=not is_rendered),
                 lambda _: progress.advance(task),
                 export.MOST_OF_RENDERED_DEPTH if is_rendered else None,
+                COMMON_BLUR if self.blur is None else self.blur,
             )
         console.print(f"Made {len(made.gaussians)} Gaussians in {time.perf_counter() - start:.0f} s.")
         return made
@@ -149,6 +160,10 @@ class ToSplat:
         refuse_used_folder(self.output_dir, "--output-dir")
         if self.steps < 0:
             raise SceneError(f"Expected --steps of at least 0, found {self.steps}; change it.")
+        if self.blur is not None and not is_blur(self.blur):
+            raise SceneError(
+                "Expected {:g} to {:g} for --blur, found {:g}; most viewers add 0.3.".format(*BLUR_RANGE, self.blur)
+            )
 
     def _refuse_options_of_making(self) -> None:
         """Check that no option asks how Gaussians are made that the run has already."""

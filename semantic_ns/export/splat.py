@@ -23,8 +23,9 @@ from semantic_ns.labels.label_files import class_table
 from semantic_ns.labels.taxonomy import Taxonomy
 from semantic_ns.splatting.class_updates import ClassUpdates
 from semantic_ns.splatting.classes import are_classless, labels_of
+from semantic_ns.splatting.first_gaussians import OF_IMAGES
 from semantic_ns.splatting.fit import View, fit
-from semantic_ns.splatting.fit_config import FitConfig
+from semantic_ns.splatting.fit_config import FINE_BLUR, FitConfig
 from semantic_ns.splatting.frame_memory import FrameMemory
 from semantic_ns.splatting.memory import memory_errors_as_scene_error
 from semantic_ns.splatting.octree import quaternions
@@ -167,6 +168,7 @@ def make_splat(
     config: FitConfig,
     after_step: Callable[[int], None] = lambda _: None,
     most: int | None = None,
+    blur: float = FINE_BLUR,
 ) -> Splat:
     """Gaussians of views whose depth is known, and their classes from labels of the same images.
 
@@ -177,6 +179,7 @@ def make_splat(
         config: how the Gaussians are trained.
         after_step: called after each step of the training.
         most: see `first_gaussians`.
+        blur: that of the Gaussians, pixels².
 
     Raises:
         SceneError: no pixel has a class, or no depth is known.
@@ -187,7 +190,7 @@ def make_splat(
             "Expected labels in some training image, found none with a class; label the scene, or choose a run of a "
             "labelled one."
         )
-    start = outlined_start(views, labels, num_classes, most)
+    start = outlined_start(views, labels, num_classes, most, replace(OF_IMAGES, blur=blur))
     gaussians, colors = fit(start.gaussians, start.colors, views, config, after_step, start.outlines)
     return Splat(gaussians, colors, ClassUpdates().update(gaussians, views, labels, num_classes))
 
@@ -272,7 +275,7 @@ def in_world(gaussians: Gaussians, world_from_scene: Float[Tensor, "3 4"]) -> Ga
         dim=-1,
     )
     means = gaussians.means.double() @ linear.mT + world_from_scene[:, 3].double()
-    return Gaussians(means.float(), quats.float(), scale * gaussians.scales, gaussians.opacities)
+    return replace(gaussians, means=means.float(), quats=quats.float(), scales=scale * gaussians.scales)
 
 
 def write_splat_files(splat: Splat, outputs: Any, taxonomy: Taxonomy, folder: Path) -> list[Path]:

@@ -130,15 +130,14 @@ class ClassUpdates:
 
     def _scene_of(self, gaussians: Gaussians, views: Sequence[View], num_classes: int, is_antialiased: bool) -> _Scene:
         """What is kept of these Gaussians and images, or a new one."""
-        parts = [gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities]
         cameras = [view.camera for view in views]
-        tensors = [*parts, *(part for camera in cameras for part in (camera.w2c, camera.lens))]
-        others = num_classes, is_antialiased, *((camera.height, camera.width) for camera in cameras)
+        tensors = [*gaussians.parts, *(part for camera in cameras for part in (camera.w2c, camera.lens))]
+        others = num_classes, is_antialiased, gaussians.blur, *((camera.height, camera.width) for camera in cameras)
         if self._scene is None or not self._scene.is_of(tensors, others):
             self._scene = None  # before there is memory for another one
             # Copies, for those of a model go on training in place.
             copies = [tensor.detach().clone() for tensor in tensors]
-            own = Gaussians(*copies[: len(parts)])
+            own = Gaussians(*copies[: len(gaussians.parts)], blur=gaussians.blur)
             counter = VoteCounter(own, cameras, num_classes, is_antialiased)
             self._scene = _Scene(own, copies, others, views, counter, is_antialiased, self._num_nodes)
         return self._scene

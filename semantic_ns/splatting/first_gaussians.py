@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from semantic_ns.errors import SceneError
 from semantic_ns.splatting.fit import View
+from semantic_ns.splatting.fit_config import COMMON_BLUR, FINE_BLUR
 from semantic_ns.splatting.octree import OctreeConfig, gaussians_of_points
 from semantic_ns.splatting.project import Gaussians
 
@@ -26,17 +27,19 @@ class Leaves:
         coarsest: side of the coarsest ones over that of the finest.
         thickness: see `OctreeConfig`.
         every: of so many rows and columns one is used, whose pixels stand for squares.
+        blur: that of the Gaussians, pixels².
     """
 
     finest: float = 0.8
     coarsest: float = 8.0
     thickness: float = OctreeConfig.thickness
     every: int = 1
+    blur: float = FINE_BLUR
 
 
 OF_IMAGES = Leaves()
 """Of depth images."""
-OF_STEREO = Leaves(3.2, 4.0, 0.3, every=2)
+OF_STEREO = Leaves(3.2, 4.0, 0.3, every=2, blur=COMMON_BLUR)
 """Of depth by stereo, whose errors are those of a surface many pixels thick: few Gaussians, for training to split.
 A quarter of the pixels make the same Gaussians."""
 
@@ -93,7 +96,7 @@ def first_gaussians(
     parts = torch.cat(points).numpy(), torch.cat(colors).numpy(), side.numpy()
     while True:
         config = OctreeConfig(finest, leaves.coarsest * finest, thickness=leaves.thickness)
-        found = gaussians_of_points(*parts, config, torch.cat(classes).numpy())
-        if most is None or len(found[0]) <= max(most, 1):
-            return found
+        gaussians, color = gaussians_of_points(*parts, config, torch.cat(classes).numpy())
+        if most is None or len(gaussians) <= max(most, 1):
+            return replace(gaussians, blur=leaves.blur), color
         finest *= 2

@@ -89,7 +89,7 @@ def fit(
     afterwards is left out.
 
     Args:
-        gaussians: the Gaussians to begin with.
+        gaussians: the Gaussians to begin with; they keep their blur.
         colors: their colours.
         views: the images.
         config: how they are trained.
@@ -152,7 +152,7 @@ class _State:
         self, gaussians: Gaussians, colors: Tensor, config: FitConfig, outlines: Outlines | None, num_views: int
     ) -> None:
         self.outlines, self.num_views = outlines, num_views
-        self.first_colors = colors if config.holds_colors else None
+        self.first_colors, self.blur = colors if config.holds_colors else None, gaussians.blur
         typical = float(gaussians.scales.median())
         self.parameters = {
             "means": gaussians.means.clone(),
@@ -175,7 +175,7 @@ class _State:
 
     def gaussians(self) -> Gaussians:
         p = self.parameters
-        return Gaussians(p["means"], p["quats"], p["scales"].exp(), p["opacities"].sigmoid()[:, 0])
+        return Gaussians(p["means"], p["quats"], p["scales"].exp(), p["opacities"].sigmoid()[:, 0], blur=self.blur)
 
     def step(self, view: View, background: Tensor, factor: float, labels: Tensor | None = None) -> None:
         for parameter in self.parameters.values():
@@ -209,5 +209,4 @@ class _State:
                 "Expected Gaussians after training, found none that is opaque; the images do not show what the points "
                 "say, check poses and depth with sns-doctor."
             )
-        kept = Gaussians(*(part[is_kept].detach() for part in (*parts[:3], found.opacities)))
-        return kept, colors[is_kept]
+        return found.each(lambda part: part[is_kept].detach()), colors[is_kept]

@@ -8,6 +8,12 @@ OUTLINE_WEIGHT = 0.3
 """Weight of the error of what the classes of Gaussians look like beside that of colour."""
 FIRST_COLOR_WEIGHT = 2.4
 """How many pixels the colour counts for that a Gaussian at a depth image began with, beside those of all images."""
+COMMON_BLUR = 0.3
+"""Blur of gsplat, and of most viewers of Gaussians (Kerbl et al. 2023), pixels²."""
+FINE_BLUR = 0.05
+"""Blur with which Gaussians that begin at depth images keep thin things thin, pixels²; a pixel itself has 1/12."""
+BLUR_RANGE = 0.03, 10.0
+"""Blurs that are drawn right: below it long thin Gaussians lose their digits in single precision."""
 ADAM_BETAS = 0.9, 0.99
 ADAM_EPSILON = 1e-15
 SH_0 = 0.28209479177387814
@@ -46,3 +52,8 @@ class FitConfig:
         """The rates of a step over those of the first; after the last step they stay."""
         passed = min(1.0, step / max(self.steps, 1))
         return self.last_rate ** max(0.0, (passed - self.constant_share) / max(1 - self.constant_share, 1e-9))
+
+
+def is_blur(value: float) -> bool:
+    """Whether a variance in pixels² is one that images can add; not a number is none."""
+    return BLUR_RANGE[0] <= value <= BLUR_RANGE[1]

@@ -1,5 +1,6 @@
 """Files of Gaussians that common viewers read: the PLY of Kerbl et al. (2023), with a class per Gaussian."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 from semantic_ns.errors import SceneError
 from semantic_ns.io.console import announce
 from semantic_ns.io.writing import replacing
-from semantic_ns.splatting.fit_config import SH_0
+from semantic_ns.splatting.fit_config import COMMON_BLUR, SH_0, is_blur
 from semantic_ns.splatting.project import Gaussians
 
 _NAMES = (
@@ -20,6 +21,8 @@ _NAMES = (
 )
 CLASS = "class_id"
 """Property with the class of a Gaussian, int32; -1 is no class."""
+_BLUR = "blur"
+"""Comment with the blur of the Gaussians in pixels², where it is not that of other programs."""
 
 
 def write_splat(
@@ -47,7 +50,8 @@ def write_splat(
         table[name] = values[:, number]
     table[CLASS] = classes
     types = ["property float " + name for name in _NAMES] + [f"property int {CLASS}"]
-    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(table)}", *types, "end_header"]
+    comments = [] if gaussians.blur == COMMON_BLUR else [f"comment {_BLUR} {gaussians.blur!r}"]
+    header = ["ply", "format binary_little_endian 1.0", *comments, f"element vertex {len(table)}", *types, "end_header"]
     with replacing(path) as temporary:
         temporary.write_bytes(("\n".join(header) + "\n").encode() + table.tobytes())
 
@@ -63,7 +67,8 @@ def read_splat(path: Path) -> tuple[Gaussians, Float[Tensor, "gaussians 3"], Int
     import plyfile
 
     try:
-        vertex = plyfile.PlyData.read(str(path))["vertex"].data
+        file = plyfile.PlyData.read(str(path))
+        vertex = file["vertex"].data
     except (OSError, KeyError, ValueError, IndexError, plyfile.PlyParseError) as error:
         raise SceneError(f"Expected a PLY file of Gaussians, found none in {path} ({error}).") from error
     missing = [name for name in _NAMES if name not in (vertex.dtype.names or ()) and name not in ("nx", "ny", "nz")]
@@ -88,5 +93,19 @@ def read_splat(path: Path) -> tuple[Gaussians, Float[Tensor, "gaussians 3"], Int
     classes = np.full(len(values), -1, np.int32)
     if CLASS in (vertex.dtype.names or ()):
         classes = np.asarray(vertex[CLASS]).astype(np.int32)
-    gaussians = Gaussians(means, quats, scales.exp(), opacity.sigmoid()[:, 0])
+    gaussians = Gaussians(means, quats, scales.exp(), opacity.sigmoid()[:, 0], blur=_blur_of(file.comments))
     return gaussians, dc * SH_0 + 0.5, classes[is_finite.numpy()]
+
+
+def _blur_of(comments: Sequence[str]) -> float:
+    """The blur that comments state, pixels²; that of other programs where they state none that is one."""
+    for comment in comments:
+        name, _, value = comment.strip().partition(" ")
+        if name == _BLUR:
+            try:
+                blur = float(value)
+            except ValueError:
+                continue
+            if is_blur(blur):
+                return blur
+    return COMMON_BLUR

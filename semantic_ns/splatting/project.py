@@ -1,13 +1,16 @@
 """Gaussians in space, a pinhole camera, and where the camera sees them."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from semantic_ns.splatting import project_numba
+from semantic_ns.splatting.fit_config import COMMON_BLUR
 from semantic_ns.splatting.frame_memory import FrameMemory
 
 NEAR = 0.01
@@ -23,15 +26,27 @@ class Gaussians:
         quats: their axes, as quaternions w, x, y, z of any length above 0.
         scales: standard deviations along the axes.
         opacities: alpha at the centre, in 0..1.
+        blur: variance that images add to their 2D covariances, pixels²; they look right with that which they were
+            trained with.
     """
 
     means: Float[Tensor, "gaussians 3"]
     quats: Float[Tensor, "gaussians 4"]
     scales: Float[Tensor, "gaussians 3"]
     opacities: Float[Tensor, "gaussians"]
+    blur: float = field(default=COMMON_BLUR, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.means)
+
+    @property
+    def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """All tensors, in the order of the attributes."""
+        return self.means, self.quats, self.scales, self.opacities
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Gaussians":
+        """Gaussians of the same blur whose tensors are changed alike, such as some of these."""
+        return Gaussians(*map(change, self.parts), blur=self.blur)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +72,7 @@ class Projected:
 
     Attributes:
         at: projected means in pixels.
-        conics: a, b, c of the inverse [[a, b], [b, c]] of their 2D covariances, to which 0.3 pixels² are added.
+        conics: a, b, c of the inverse [[a, b], [b, c]] of their 2D covariances, to which the blur is added.
         depths: planar depth.
         reach: half the width and height in pixels in which alpha can be 1/255 or more.
         opacities: alpha at the centre, as the image shows it.
@@ -91,8 +106,9 @@ def project(
     Gaussians are visible if they lie ahead of `near`, if their alpha reaches 1/255 somewhere in the image, and if their
     covariance is a number. gsplat cuts them off at three standard deviations; here they end where alpha is 1/255.
 
-    In gsplat's antialiased mode, where the 2D covariance S of a Gaussian grows to S + 0.3 I, its opacity is multiplied
-    by the root of det S / det (S + 0.3 I), so that a small one stops no more light than before (Yu et al. 2024).
+    In gsplat's antialiased mode, where the 2D covariance S of a Gaussian grows by the blur b to S + b I, its opacity
+    is multiplied by the root of det S / det (S + b I), so that a small one stops no more light than before (Yu et al.
+    2024).
 
     Args:
         gaussians: the Gaussians.
@@ -113,7 +129,7 @@ def project(
     )
     project_numba.project(
         as_array(gaussians.means), as_array(gaussians.quats), as_array(gaussians.scales), as_array(opacities),
-        as_array(camera.w2c), as_array(camera.lens), camera.width, camera.height, near,
+        as_array(camera.w2c), as_array(camera.lens), camera.width, camera.height, near, np.float32(gaussians.blur),
         as_array(found.at), as_array(found.conics), as_array(found.depths), as_array(found.reach),
         as_array(found.opacities[: count if is_antialiased else 0]),
     )  # fmt: skip
@@ -138,8 +154,8 @@ def project_backward(
     project_numba.project_backward(
         as_array(gaussians.means), as_array(gaussians.quats), as_array(gaussians.scales),
         as_array(gaussians.opacities), as_array(camera.w2c), as_array(camera.lens), camera.width, camera.height,
-        as_array(visible), as_array(projected.conics), as_array(gradients.at), as_array(gradients.conics),
-        as_array(gradients.depths), as_array(gradients.opacities[:count]),
+        np.float32(gaussians.blur), as_array(visible), as_array(projected.conics), as_array(gradients.at),
+        as_array(gradients.conics), as_array(gradients.depths), as_array(gradients.opacities[:count]),
         as_array(found.means), as_array(found.quats), as_array(found.scales), as_array(found.opacities[:count]),
     )  # fmt: skip
     return found

@@ -11,8 +11,9 @@ Symbols: N Gaussians; camera coordinates have the axes of OpenCV (x right, y dow
 * ``depths`` [N]             planar depth
 * ``reach`` [N, 2]           half the width and height in pixels in which alpha can be 1/255 or more; 0 if not visible
 * ``shown`` [N]              o sqrt(r), the opacity that an antialiased image shows; of no length where none is
+* ``blur``                   b, a variance in pixels² that is added to the 2D covariance
 
-r = det S / det (S + 0.3 I), with the 2D covariance S = P P^T of a Gaussian before its blur, P = T R diag(scales),
+r = det S / det (S + b I), with the 2D covariance S = P P^T of a Gaussian before its blur, P = T R diag(scales),
 [2, 3], and T the Jacobian in the camera. By Cauchy and Binet det S is the squared norm of the cross product of the rows
 of P, so that nothing is lost in a difference of large numbers.
 
@@ -27,8 +28,6 @@ from numba import prange
 
 from semantic_ns.kernels.compilation import inlined_part, kernel
 
-_BLUR = np.float32(0.3)
-"""Variance in pixels that is added to the 2D covariance, so that no Gaussian is smaller than a pixel."""
 _MARGIN = np.float32(0.3)
 """Share of half the image by which the Jacobian follows a mean beyond the border of the image."""
 _LEAST_ALPHA = np.float32(1 / 255)
@@ -96,9 +95,9 @@ def _before_blur(t, r, scales):
 
 @inlined_part
 @no_type_check
-def _share_kept(a, c, determinant):
-    """1 - r, r and det (S + 0.3 I), of a, c and the determinant before the blur."""
-    added = _BLUR * (a + c) + _BLUR * _BLUR
+def _share_kept(a, c, determinant, blur):
+    """1 - r, r and det (S + b I), of a, c and the determinant before the blur."""
+    added = blur * (a + c) + blur * blur
     blurred = determinant + added
     return added / blurred, determinant / blurred, blurred
 
@@ -106,7 +105,7 @@ def _share_kept(a, c, determinant):
 @kernel
 @no_type_check
 def project(
-    means, quats, scales, opacities, w2c, lens, width, height, near, at, conics, depths, reach, shown
+    means, quats, scales, opacities, w2c, lens, width, height, near, blur, at, conics, depths, reach, shown
 ):  # fmt: skip
     """Fill ``at``, ``conics``, ``depths``, ``reach`` and ``shown``; all but ``reach`` only where one is visible."""
     fx, fy, cx, cy = lens[0], lens[1], lens[2], lens[3]
@@ -127,7 +126,7 @@ def project(
             w, i, j, k = quats[n, 0], quats[n, 1], quats[n, 2], quats[n, 3]
             norm = _ONE / max(math.sqrt(w * w + i * i + j * j + k * k), np.float32(1e-12))
             r = rotation(w * norm, i * norm, j * norm, k * norm)
-            a, b, c = _BLUR, _ZERO, _BLUR
+            a, b, c = blur, _ZERO, blur
             for axis in range(3):
                 p, q = _axis(t, r, scales[n], axis)
                 a += p * p
@@ -136,7 +135,7 @@ def project(
             determinant = a * c - b * b
             if len(shown) > 0:
                 before = _before_blur(t, r, scales[n])
-                _, kept, _ = _share_kept(before[0], before[2], before[3])
+                _, kept, _ = _share_kept(before[0], before[2], before[3], blur)
                 opacity *= math.sqrt(kept)
                 if not opacity > _LEAST_ALPHA:
                     continue
@@ -156,7 +155,7 @@ def project(
 @kernel
 @no_type_check
 def project_backward(
-    means, quats, scales, opacities, w2c, lens, width, height, visible, conics,
+    means, quats, scales, opacities, w2c, lens, width, height, blur, visible, conics,
     g_at, g_conics, g_depths, g_shown, g_means, g_quats, g_scales, g_opacities,
 ):  # fmt: skip
     """Fill ``g_means``, ``g_quats`` and ``g_scales`` of the Gaussians ``visible``; all others are left as they are.
@@ -188,14 +187,14 @@ def project_backward(
             s00, s01, s11 = -(a * e00 + b * e10), -(a * e01 + b * e11), -(b * e01 + c * e11)
             if len(g_shown) > 0:
                 sa, sb, sc, determinant = _before_blur(t, r, scales[n])
-                lost, kept, blurred = _share_kept(sa, sc, determinant)
+                lost, kept, blurred = _share_kept(sa, sc, determinant, blur)
                 factor = math.sqrt(kept)
                 g_opacities[n] = g_shown[n] * factor
                 # Of the root at 0, where its slope has no end, as gsplat has it.
                 g_kept = g_shown[n] * opacities[n] * _HALF / (factor + np.float32(1e-6)) / blurred
-                s00 += g_kept * (sc * lost - _BLUR * kept)
+                s00 += g_kept * (sc * lost - blur * kept)
                 s01 -= g_kept * sb * lost
-                s11 += g_kept * (sa * lost - _BLUR * kept)
+                s11 += g_kept * (sa * lost - blur * kept)
             # Covariance P P^T with P = T R S, [2, 3]; G P is half of the gradient of P.
             gt0 = gt1 = gt2 = gt3 = gt4 = gt5 = _ZERO
             g_r = (

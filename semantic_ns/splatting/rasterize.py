@@ -59,8 +59,8 @@ def rasterize(
         near: planar depth below which nothing is visible.
         is_antialiased: whether small Gaussians are fainter, as in gsplat's antialiased mode.
     """
-    parts = gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities
-    image, left = _Rasterize.apply(*parts, features, camera, near, is_antialiased)  # pyright: ignore[reportGeneralTypeIssues]
+    constants = camera, near, is_antialiased, gaussians.blur
+    image, left = _Rasterize.apply(*gaussians.parts, features, *constants)  # pyright: ignore[reportGeneralTypeIssues]
     return image[..., :-1], image[..., -1], 1 - left
 
 
@@ -158,14 +158,15 @@ class _Rasterize(torch.autograd.Function):
         camera: PinholeCamera,
         near: float,
         is_antialiased: bool,
+        blur: float,
     ) -> tuple[Tensor, Tensor]:
-        gaussians = Gaussians(means, quats, scales, opacities)
+        gaussians = Gaussians(means, quats, scales, opacities, blur=blur)
         projected = project(gaussians, camera, near, is_antialiased)
         tiles = Tiles.of(projected, camera.height, camera.width)
         with_depth = torch.cat([features, projected.depths[:, None]], dim=1)
         image, left = tiles.composite(with_depth)
         ctx.save_for_backward(means, quats, scales, opacities, with_depth, image, left)
-        ctx.camera, ctx.tiles = camera, tiles
+        ctx.camera, ctx.tiles, ctx.blur = camera, tiles, blur
         return image, left
 
     @staticmethod
@@ -178,11 +179,11 @@ class _Rasterize(torch.autograd.Function):
         tiles: Tiles = ctx.tiles
         g_features, g_depths = found.features[:, :-1], found.features[:, -1]
         gradients = project_backward(
-            Gaussians(means, quats, scales, opacities),
+            Gaussians(means, quats, scales, opacities, blur=ctx.blur),
             ctx.camera,
             tiles.projected,
             tiles.visible,
             ProjectedGradients(found.at, found.conics, g_depths, found.opacities),
         )
         of_gaussians = gradients.means, gradients.quats, gradients.scales, gradients.opacities
-        return *of_gaussians, g_features, None, None, None
+        return *of_gaussians, g_features, None, None, None, None

@@ -1,6 +1,7 @@
 """`sns-to-splat`: a trained run as Gaussians."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def test_a_run_becomes_gaussians_with_the_classes_of_the_scene(
     names = {entry["id"]: entry["name"] for entry in table["classes"]}
     gaussians, colors, classes = read_splat(tmp_path / "out" / "splat.ply")
     assert len(gaussians) > 100
+    assert gaussians.blur == 0.3  # of most viewers
     assert len(set(classes)) > 1
     assert set(classes) <= {*names, -1}
     _, shown, same = read_splat(tmp_path / "out" / "splat_classes.ply")
@@ -57,7 +59,8 @@ def test_a_run_becomes_gaussians_with_the_classes_of_the_scene(
 def test_the_depth_that_the_run_renders_serves_as_well(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ToSplat(run.parent, tmp_path / "out", depth="rendered", steps=1).main()
+    ToSplat(run.parent, tmp_path / "out", depth="rendered", steps=1, blur=0.1).main()
+    assert read_splat(tmp_path / "out" / "splat.ply")[0].blur == 0.1
     assert "training images, rendered by the run." in capsys.readouterr().out
     assert (tmp_path / "out" / "splat.ply").is_file()
 
@@ -90,6 +93,8 @@ def test_wrong_options_are_one_sentence_before_anything_is_loaded(run: Path, tmp
         ToSplat(run, tmp_path / "used").main()
     with pytest.raises(SceneError, match="--steps of at least 0"):
         ToSplat(run, tmp_path / "out", steps=-1).main()
+    with pytest.raises(SceneError, match=r"Expected 0\.03 to 10 for --blur, found nan"):
+        ToSplat(run, tmp_path / "out", blur=math.nan).main()
     with pytest.raises(SceneError, match=r"config\.yml of a training run"):
         ToSplat(tmp_path / "nothing", tmp_path / "out").main()
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from semantic_ns.splatting.class_updates import ClassUpdates
+from semantic_ns.splatting.classes import shares_of
 from semantic_ns.splatting.project import PinholeCamera
 from semantic_ns.splatting.rasterize import rasterize
 from semantic_ns.splatting.votes import VoteCounter, gaussian_votes
@@ -29,9 +30,9 @@ def random_labels(count: int, seed: int = 0, share: float = 0.1) -> list[Tensor]
     return list(labels.where(torch.rand(shape, generator=generator) < share, -1).int())
 
 
-@pytest.mark.parametrize("is_antialiased", [False, True])
-def test_votes_of_several_images_are_the_gradient_of_one_hot_images(is_antialiased: bool) -> None:
-    gaussians, _ = random_gaussians(80)
+@pytest.mark.parametrize(("is_antialiased", "blur"), [(False, 0.3), (True, 0.3), (False, 0.1)])
+def test_votes_of_several_images_are_the_gradient_of_one_hot_images(is_antialiased: bool, blur: float) -> None:
+    gaussians = replace(random_gaussians(80)[0], blur=blur)
     labels = [*random_labels(3, share=0.6), torch.full((CAMERA.height, CAMERA.width), -1).int()]
     features = torch.zeros(80, NUM_CLASSES, requires_grad=True)
     for camera, image in zip(cameras(4), labels, strict=True):
@@ -113,6 +114,10 @@ def test_updates_agree_with_classes_that_are_computed_anew_and_without_any_befor
     votes = gaussian_votes(gaussians, [view.camera for view in views], labels, NUM_CLASSES).counts
     assert torch.equal(anew(labels, spreads=False), votes / votes.sum(dim=1, keepdim=True).clamp(min=1e-6))
     assert torch.equal(updated(labels, is_antialiased=True), anew(labels, is_antialiased=True))
+    wider, seen = replace(gaussians, blur=4.0), [view.camera for view in views]
+    found = updates.update(wider, views, labels, NUM_CLASSES, spreads=False)
+    assert torch.equal(found, shares_of(gaussian_votes(wider, seen, labels, NUM_CLASSES).counts))
+    assert not torch.equal(found, anew(labels, spreads=False))
     # Gaussians that train on in place are others.
     gaussians.means[:, 0] += 0.01
     gaussians.scales.mul_(1.1)

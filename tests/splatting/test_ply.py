@@ -1,5 +1,6 @@
 """Files of Gaussians."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from semantic_ns.errors import SceneError
+from semantic_ns.splatting.fit_config import COMMON_BLUR
 from semantic_ns.splatting.ply import read_splat, write_splat
 from semantic_ns.splatting.project import Gaussians
 
@@ -29,6 +31,24 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     torch.testing.assert_close(found.quats, torch.nn.functional.normalize(gaussians.quats, dim=1))
     torch.testing.assert_close(found_colors, colors)
     assert found_classes.tolist() == classes.tolist()
+
+
+@pytest.mark.parametrize("blur", [0.1, 0.3, 0.123456789, 10.0])
+def test_gaussians_keep_their_blur(blur: float, tmp_path: Path) -> None:
+    gaussians, colors, classes = some_gaussians()
+    write_splat(tmp_path / "splat.ply", replace(gaussians, blur=blur), colors, classes)
+    assert read_splat(tmp_path / "splat.ply")[0].blur == blur
+
+
+@pytest.mark.parametrize(
+    "comment", ["none", "blur", "blur wide", "blur -1", "blur nan", "blur inf", "blur 0.02", "blurred 0.1"]
+)
+def test_a_file_that_states_no_blur_has_that_of_other_programs(comment: str, tmp_path: Path) -> None:
+    gaussians, colors, classes = some_gaussians()
+    write_splat(tmp_path / "splat.ply", replace(gaussians, blur=0.1), colors, classes)
+    content = (tmp_path / "splat.ply").read_bytes()
+    (tmp_path / "other.ply").write_bytes(content.replace(b"comment blur 0.1\n", f"comment {comment}\n".encode()))
+    assert read_splat(tmp_path / "other.ply")[0].blur == COMMON_BLUR
 
 
 def test_the_properties_are_those_that_viewers_of_splats_expect(tmp_path: Path) -> None:

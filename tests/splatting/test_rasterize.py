@@ -14,9 +14,13 @@ from support.fresh_process import run_python
 from support.random_gaussians import CAMERA, composited_pixel_by_pixel, in_doubles, random_gaussians
 
 
-@pytest.mark.parametrize(("count", "is_antialiased"), [(1, False), (7, False), (200, False), (7, True), (200, True)])
-def test_images_are_a_loop_over_pixels_and_gaussians(count: int, is_antialiased: bool) -> None:
+@pytest.mark.parametrize(
+    ("count", "is_antialiased", "blur"),
+    [(1, False, 0.3), (7, False, 0.3), (200, False, 0.3), (200, False, 0.1), (7, True, 0.3), (200, True, 0.1)],
+)
+def test_images_are_a_loop_over_pixels_and_gaussians(count: int, is_antialiased: bool, blur: float) -> None:
     gaussians, features = random_gaussians(max(count, 3))
+    gaussians = replace(gaussians, blur=blur)
     features[::3, 1] = 0.0  # as most classes are
     found = rasterize(gaussians, features, CAMERA, is_antialiased=is_antialiased)
     expected = composited_pixel_by_pixel(in_doubles(gaussians), features, CAMERA, is_antialiased)
@@ -25,8 +29,10 @@ def test_images_are_a_loop_over_pixels_and_gaussians(count: int, is_antialiased:
     assert count < 200 or float(found[2].mean()) > 0.2
 
 
-@pytest.mark.parametrize(("seed", "is_antialiased"), [(0, False), (1, False), (0, True), (1, True)])
-def test_gradients_are_those_of_the_loop(seed: int, is_antialiased: bool) -> None:
+@pytest.mark.parametrize(
+    ("seed", "is_antialiased", "blur"), [(0, False, 0.3), (1, False, 0.1), (0, True, 0.3), (1, True, 0.1)]
+)
+def test_gradients_are_those_of_the_loop(seed: int, is_antialiased: bool, blur: float) -> None:
     gaussians, features = random_gaussians(60, seed)
     names = ("means", "quats", "scales", "opacities")
     own = [getattr(gaussians, name).clone().requires_grad_() for name in names]
@@ -34,8 +40,8 @@ def test_gradients_are_those_of_the_loop(seed: int, is_antialiased: bool) -> Non
     own_features, twin_features = features.clone().requires_grad_(), features.double().requires_grad_()
     generator = torch.Generator().manual_seed(seed + 10)
     losses = []
-    found = rasterize(Gaussians(*own), own_features, CAMERA, is_antialiased=is_antialiased)
-    expected = composited_pixel_by_pixel(Gaussians(*twin), twin_features, CAMERA, is_antialiased)
+    found = rasterize(Gaussians(*own, blur=blur), own_features, CAMERA, is_antialiased=is_antialiased)
+    expected = composited_pixel_by_pixel(Gaussians(*twin, blur=blur), twin_features, CAMERA, is_antialiased)
     for part, of_twin in zip(found, expected, strict=True):
         cotangent = torch.randn(part.shape, generator=generator)
         losses.append(((part * cotangent).sum(), (of_twin * cotangent.double()).sum()))

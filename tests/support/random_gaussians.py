@@ -26,8 +26,7 @@ def random_gaussians(count: int, seed: int = 0) -> tuple[Gaussians, Tensor]:
 
 
 def in_doubles(gaussians: Gaussians) -> Gaussians:
-    parts = gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities
-    return Gaussians(*(part.double() for part in parts))
+    return gaussians.each(lambda part: part.double())
 
 
 def composited_pixel_by_pixel(
@@ -47,6 +46,7 @@ def composited_pixel_by_pixel(
         lens[None],
         camera.width,
         camera.height,
+        eps2d=gaussians.blur,
         calc_compensations=is_antialiased,
     )
     opacities = gaussians.opacities if factors is None else gaussians.opacities * factors[0]

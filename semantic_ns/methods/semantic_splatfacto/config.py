@@ -46,6 +46,11 @@ class SemanticSplatfactoModelConfig(SplatfactoModelConfig):
     outline_loss_weight: float = OUTLINE_WEIGHT
     """Weight of the error of what classes look like beside the colour loss, on a CPU, where labels are dense and clean
     or depth lets them spread: Gaussians end where classes do. 0 leaves labels out of the training."""
+    blur: float | None = None
+    """Variance in pixels², 0.03 to 10, that images add to Gaussians that begin on a CPU. By default 0.05 for those that
+    begin at depth images, so that thin things keep their width; for Gaussians of a file what it states; and else 0.3,
+    which gsplat and most viewers of Gaussian splats add. Gaussians look right with that which they were trained with,
+    and a checkpoint keeps it."""
     fill_holes: bool = True
     """Let pixels that no Gaussian covers show what lies around them, but not where the viewer crops, and not in scenes
     of images with transparency. False shows the background."""

@@ -59,6 +59,7 @@ class TrainingViews:
     Attributes:
         label_version: counts how often the labels have changed.
         spreads_labels: whether few or noisy labels spread over the surface before Gaussians are made.
+        blur: that of Gaussians that begin here, pixels²; None for what suits where they begin.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class TrainingViews:
     ) -> None:
         self.dataset, self.training_labels, self.outputs = dataset, labels, outputs
         self.label_version, self.spreads_labels = 0, True
+        self.blur: float | None = None
         self._source: DepthSource = source
         self._depth_use = "the surface is where {} say"
         self._may_be_stereo = False
@@ -147,7 +149,8 @@ class TrainingViews:
         """How large the leaves of the octree are at which Gaussians begin."""
         from semantic_ns.splatting.first_gaussians import OF_IMAGES, OF_STEREO
 
-        return OF_STEREO if self.are_by_stereo else OF_IMAGES
+        leaves = OF_STEREO if self.are_by_stereo else OF_IMAGES
+        return leaves if self.blur is None else replace(leaves, blur=self.blur)
 
     def first_gaussians(self) -> "tuple[Gaussians, Float[Tensor, 'gaussians 3']]":
         """Gaussians at the surface that depth shows, made along the outlines of labels, and their colours.

@@ -5,10 +5,14 @@ from collections.abc import Callable, Collection, Mapping
 from subprocess import SubprocessError
 from typing import Any
 
+import torch
 from nerfstudio.models.splatfacto import SplatfactoModelConfig
+from torch import Tensor
 
 from semantic_ns.errors import SceneError
+from semantic_ns.io.console import announce
 from semantic_ns.methods.semantic_splatfacto.optimizer import UNIT
+from semantic_ns.splatting.fit_config import BLUR_RANGE, COMMON_BLUR, is_blur
 
 _CUDA_OPTIONS = (
     "warmup_length", "refine_every", "resolution_schedule", "num_downscales", "cull_alpha_thresh", "cull_scale_thresh",
@@ -43,7 +47,18 @@ def refuse_options_of_device(config: Any, is_on_cpu: bool) -> None:
                 "Expected a CPU for --pipeline.model.num-splits, found CUDA, where splatfacto splits Gaussians in its "
                 f"own way; leave it out, or {_HIDE_CUDA}."
             )
+        if config.blur is not None:
+            raise SceneError(
+                "Expected a CPU for --pipeline.model.blur, found CUDA, where splatfacto lets gsplat add 0.3 pixels²; "
+                f"leave it out, or {_HIDE_CUDA}."
+            )
         return
+    if config.blur is not None and not is_blur(config.blur):
+        raise SceneError(
+            "Expected {:g} to {:g} for --pipeline.model.blur, found {:g}; viewers of Gaussian splats add 0.3.".format(
+                *BLUR_RANGE, config.blur
+            )
+        )
     if config.num_splits is not None and config.num_splits < 0:
         raise SceneError(
             f"Expected 0 or more for --pipeline.model.num-splits, found {config.num_splits}; give how often Gaussians "
@@ -59,6 +74,26 @@ def refuse_options_of_device(config: Any, is_on_cpu: bool) -> None:
             f"Expected a CUDA device for --pipeline.model.{name}, found that the Gaussians train on a CPU, where it "
             "changes nothing; leave it out."
         )
+
+
+def blur_to_go_on_with(kept: Tensor | None, wanted: float | None, is_on_cpu: bool) -> Tensor:
+    """The blur of Gaussians of a checkpoint; what is not as it was asked for, or trained, is told.
+
+    Args:
+        kept: what the checkpoint has; None where it is from before blurs were kept.
+        wanted: what the options ask for, if anything.
+        is_on_cpu: whether the Gaussians are drawn on a CPU.
+    """
+    blur = COMMON_BLUR if kept is None else float(kept)
+    if not is_on_cpu and blur != COMMON_BLUR:
+        announce(
+            "blur",
+            f"the Gaussians were trained with {blur:g} pixels², gsplat adds {COMMON_BLUR:g}: they look too wide",
+        )
+        blur = COMMON_BLUR
+    elif wanted is not None and wanted != blur:
+        announce("blur", f"the Gaussians of the checkpoint keep the {blur:g} pixels² that they were trained with")
+    return torch.tensor(blur, dtype=torch.float64)
 
 
 def refuse_nothing_to_keep(config: Any) -> None:

@@ -26,6 +26,7 @@ from semantic_ns.methods.semantic_splatfacto.backgrounds import BackgroundModel
 from semantic_ns.methods.semantic_splatfacto.config import SemanticSplatfactoModelConfig
 from semantic_ns.methods.semantic_splatfacto.datamanager import TRAINING_VIEWS, VIEW, TrainingViews
 from semantic_ns.methods.semantic_splatfacto.device_options import (
+    blur_to_go_on_with,
     refuse_nothing_to_keep,
     refuse_optimizers_of_another_device,
     refuse_options_of_device,
@@ -37,6 +38,7 @@ from semantic_ns.methods.semantic_splatfacto.pinholes import drawn_as_pinhole
 from semantic_ns.methods.semantic_splatfacto.splitting import callbacks_on_cpu, number_of_splits
 from semantic_ns.methods.whole_images import WholeImageModel, camera_of_rays
 from semantic_ns.shared_cores import leave_cores_to_kernels
+from semantic_ns.splatting.fit_config import COMMON_BLUR
 from semantic_ns.splatting.frame_memory import FrameMemories
 from semantic_ns.viewer.shown_outputs import draw_what_is_shown
 
@@ -45,9 +47,9 @@ if TYPE_CHECKING:  # compile kernels, which registration must not
     from semantic_ns.splatting.class_updates import ClassUpdates
     from semantic_ns.splatting.project import Gaussians
 
-_NEAR, _FAR = 0.01, 1e10
-"""Planar depths in scene units between which gsplat renders for splatfacto."""
+_NEAR, _FAR = 0.01, 1e10  # planar depths in scene units between which gsplat renders for splatfacto
 _CONTRACTION = SceneContraction(order=float("inf"))
+_BLUR = "pixel_blur"  # in a checkpoint
 _PLACEHOLDERS = 4
 """Gaussians of a model whose own ones come from a checkpoint; nerfstudio looks for three neighbours of each."""
 
@@ -105,6 +107,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
             super().populate_modules()
         if self.has_transparency and config.background_color == "random":
             self.background_color = self.truth_background
+        self.register_buffer(_BLUR, torch.tensor(COMMON_BLUR, dtype=torch.float64))
         self.register_buffer("class_probabilities", torch.zeros(self.num_points, self.taxonomy.num_classes))
         self.painted, self.first_colors = PaintedClasses(), FirstColors()
         if start is not None:
@@ -136,6 +139,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
             return None
         refuse_options_of_device(config, self._is_on_cpu)
         views.spreads_labels = views.spreads_labels and self._is_on_cpu  # only there outlines are followed
+        views.blur = config.blur if self._is_on_cpu else COMMON_BLUR  # splatfacto asks for no other
         views.use_depth_for(
             config.start_from is None and not (config.resumes and config.depth_loss_weight > 0),
             self._is_on_cpu and config.train_gaussians and config.depth_loss_weight > 0,
@@ -162,6 +166,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
         from semantic_ns.methods.semantic_splatfacto.start import parameters_of
 
         self._resize(len(gaussians), self.features_rest.shape[1])
+        getattr(self, _BLUR).fill_(gaussians.blur)
         of_harmonics, trains = self.config.sh_degree > 0, self.config.train_gaussians
         for name, value in parameters_of(gaussians, colors, of_harmonics, trains).items():
             self.gauss_params[name].data.copy_(value)
@@ -200,6 +205,7 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
             self._resize(len(state_dict["gauss_params.means"]), self.features_rest.shape[1])
             self.painted.make_room(state_dict, "painted.")
             self.first_colors.make_room(state_dict, "first_colors.")
+            state_dict[_BLUR] = blur_to_go_on_with(state_dict.get(_BLUR), self.config.blur, self._is_on_cpu)
         kept = dict(self.gauss_params.items())
         # nerfstudio puts new parameters in their place, of which optimisers know nothing.
         result = super().load_state_dict(state_dict, strict=strict, assign=assign)
@@ -273,11 +279,16 @@ class SemanticSplatfactoModel(SemanticModel, WholeImageModel, BackgroundModel):
         """Whether small Gaussians are as faint as gsplat's antialiased mode makes them."""
         return self.config.rasterize_mode == "antialiased"
 
+    @property
+    def blur(self) -> float:
+        """See `splatting.project.Gaussians`."""
+        return float(getattr(self, _BLUR))
+
     def gaussians(self) -> "Gaussians":
         """The Gaussians, in scene units."""
         from semantic_ns.splatting.project import Gaussians
 
-        return Gaussians(self.means, self.quats, self.scales.exp(), self.opacities.sigmoid()[:, 0])
+        return Gaussians(self.means, self.quats, self.scales.exp(), self.opacities.sigmoid()[:, 0], blur=self.blur)
 
     def gaussians_on_cpu(self) -> "tuple[Gaussians, Float[Tensor, 'gaussians 3']]":
         """The Gaussians in CPU memory, and their colours from no side in particular."""

@@ -50,9 +50,7 @@ class SplatImage:
 @torch.no_grad()
 def gaussians_on_cpu(model: "SemanticSplatfactoModel") -> tuple[Gaussians, Float[Tensor, "gaussians 3"]]:
     """The Gaussians of a model in CPU memory, and their colours from no side in particular."""
-    found = model.gaussians()
-    parts = (part.detach().cpu() for part in (found.means, found.quats, found.scales, found.opacities))
-    return Gaussians(*parts), model.colors.detach().cpu().float()
+    return model.gaussians().each(lambda part: part.detach().cpu()), model.colors.detach().cpu().float()
 
 
 def _cropped(model: "SemanticSplatfactoModel") -> Tensor | None:
@@ -87,10 +85,10 @@ def on_cpu(
         model.quats.detach(),
         torch.exp(model.scales.detach(), out=memory.take("scales", model.num_points, 3)),
         torch.sigmoid(model.opacities.detach(), out=memory.take("opacities", model.num_points, 1))[:, 0],
+        blur=model.blur,
     )
     if inside is not None:
-        parts = gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities
-        gaussians, probabilities = Gaussians(*(part[inside] for part in parts)), probabilities[inside]
+        gaussians, probabilities = gaussians.each(lambda part: part[inside]), probabilities[inside]
         inside = inside.nonzero()[:, 0]
 
     def features_of(rows: Tensor) -> list[Tensor]:

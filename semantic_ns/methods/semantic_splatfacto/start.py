@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
@@ -61,6 +61,11 @@ def first_of(views: TrainingViews, given: GivenFile | None, uses_points: bool) -
     Raises:
         SceneError: if the file or the points, where they are used, are of no use, or no depth is known.
     """
+    found = _first_of(views, given, uses_points)
+    return found if found is None or views.blur is None else (replace(found[0], blur=views.blur), found[1])
+
+
+def _first_of(views: TrainingViews, given: GivenFile | None, uses_points: bool) -> Start | None:
     if given is not None:
         return of_file(given, views)
     if views.depths is not None:
@@ -144,7 +149,7 @@ def of_file(given: GivenFile, views: TrainingViews) -> Start:
         raise SceneError(f"Expected Gaussians in {path}, found none; give a file of this scene.")
 
     def placed(frame: StartFrame, scale: float = 1.0) -> Gaussians:
-        own = Gaussians(scale * gaussians.means, gaussians.quats, scale * gaussians.scales, gaussians.opacities)
+        own = replace(gaussians, means=scale * gaussians.means, scales=scale * gaussians.scales)
         return in_world(own, scene_from_world(views.outputs)) if frame == "world" else own
 
     frames: tuple[StartFrame, ...] = get_args(StartFrame)
