@@ -105,7 +105,7 @@ def test_an_audit_finds_planted_errors_first(
     clean = labels.copy()
     labels[4:20, 8:30] = np.where(labels[4:20, 8:30] == 93, 40, 93)  # floor on the wall, wall on all else
     Image.fromarray(labels).save(path)
-    config = example(1).few_click_config(scene, tmp_path / "runs", 50)
+    config = example(1).few_click_config(scene, tmp_path / "runs", 30)  # more learn ten small images by heart
     config.pipeline.datamanager.corruption = CorruptionConfig()
     config.pipeline.propagation.enabled = False
     config.pipeline.eval_images_at_end = 0
