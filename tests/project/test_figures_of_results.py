@@ -43,7 +43,7 @@ def test_a_summary_has_the_figures_of_the_page_that_it_names(row: list[str]) -> 
 def test_the_readme_has_the_figures_of_the_pages_of_results() -> None:
     text = (ROOT / "README.md").read_text("utf8").partition("\n## Results\n")[2].partition("\n## ")[0]
     assert figures(text)
-    pages = [(RESULTS / name).read_text("utf8") for name in ("labels.md", "scenes.md", "cuda.md")]
+    pages = [(RESULTS / name).read_text("utf8") for name in ("labels.md", "scenes.md", "cuda.md", "splat.md")]
     assert missing(text, pages) == []
 
 
