@@ -301,11 +301,22 @@ def surface_config(scene: Path, folder: Path, max_seconds: float | None = None) 
 
 
 def _keep_sizes(config: Any, begun: Path) -> None:
-    """Give a training that goes on the sizes of tables that it was begun with, perhaps by another version."""
-    if begun.is_file():
+    """Give a training that goes on the sizes of tables that it was begun with, perhaps by another version.
+
+    Raises:
+        SceneError: the configuration that it was begun with cannot be read.
+    """
+    if not begun.is_file():
+        return
+    try:
         model = yaml.load(begun.read_text("utf8"), Loader=yaml.Loader).pipeline.model
         for name in ("num_levels", "max_res", "log2_hashmap_size", "semantic_levels", "semantic_max_res"):
             setattr(config.pipeline.model, name, getattr(model, name))
+    except (yaml.YAMLError, ImportError, AttributeError, UnicodeDecodeError) as error:
+        raise SceneError(
+            f"Expected the configuration of the surface that was begun in {begun}, found none that can be read "
+            f"({type(error).__name__}); remove {begun.parent} to train it anew; marks are kept."
+        ) from error
 
 
 def checked_images(config: Any) -> list[Path]:

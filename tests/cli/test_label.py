@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-import yaml
 from PIL import Image
 
 from semantic_ns.cli.label import Label
@@ -132,20 +130,6 @@ def test_the_surface_is_trained_without_classes_on_all_images(tmp_path: Path) ->
     assert config.max_seconds == 90.0
     assert config.pipeline.eval_images_at_end == 0  # scores would keep who wants to label waiting
     assert config.vis != "viewer"  # no port is opened meanwhile
-
-
-def test_a_surface_goes_on_with_the_sizes_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun = surface_config(tmp_path / "scene", tmp_path / "run")
-    begun.pipeline.model.log2_hashmap_size, begun.pipeline.model.max_res = 13, 700
-    (tmp_path / "run" / "nerfstudio_models").mkdir(parents=True)
-    (tmp_path / "run" / "config.yml").write_text(yaml.dump(begun), "utf8")
-    torch.save({}, tmp_path / "run" / "nerfstudio_models" / "step-000000004.ckpt")
-    trained: list[Any] = []
-    monkeypatch.setattr("nerfstudio.scripts.train.main", trained.append)
-    train(tmp_path / "scene", tmp_path / "run")
-    model = trained[0].pipeline.model
-    assert (model.log2_hashmap_size, model.max_res) == (13, 700)
-    assert trained[0].load_dir == tmp_path / "run" / "nerfstudio_models"
 
 
 def test_images_of_several_sizes_are_refused_before_the_training(tmp_path: Path) -> None:
